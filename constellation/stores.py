@@ -82,7 +82,11 @@ async def _open_any_reader(config: ShardConfig) -> AsyncIterator[StoreReader]:
         return
     if config.data_dir is None:
         raise ConfigError("DATA_DIR or POSTGRES_URL is required: it names the store of the shard")
-    if not database_file(config.data_dir).database.is_file():
+    try:
+        is_there = database_file(config.data_dir).database.is_file()
+    except OSError as error:
+        raise ConfigError(f"DATA_DIR: cannot read it: {error.strerror}") from error
+    if not is_there:
         raise ConfigError(f"DATA_DIR: there is no shard in {config.data_dir}")
     async with open_sqlite(config.data_dir) as store:
         yield store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from constellation.auth.files import require_secret
+from constellation.auth.files import read_limited, require_secret
 from constellation.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ AUTHORITY_CERTIFICATE: Final = "ca.pem"
 AUTHORITY_KEY: Final = "ca.key"
 _USES: Final = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 """A federation presents its certificate to shards with CLIENT_CA, too."""
+_MAX_COMMON_NAME: Final = 64
+"""RFC 5280, appendix A: ub-common-name."""
+_MAX_HOST_NAME: Final = 253
+_HOST_NAME: Final = re.compile(r"(\*\.)?[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _SKEW: Final = timedelta(hours=1)
 """Certificates are valid from this long ago, because clocks differ."""
 
@@ -36,8 +41,12 @@ _SKEW: Final = timedelta(hours=1)
 def make_authority(folder: Path, name: str, days: float) -> None:
     """Write the certificate and the key of a new authority into a folder.
 
-    Raises ConfigError when there is one already.
+    Raises ConfigError when there is one already, and for a name that is too long.
     """
+    if not 1 <= len(name) <= _MAX_COMMON_NAME:
+        raise ConfigError(
+            f"the name of an authority has 1 to {_MAX_COMMON_NAME} characters, got {len(name)}"
+        )
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     certificate = (
@@ -59,17 +68,18 @@ def issue_certificate(folder: Path, names: Sequence[str], file_name: str, days: 
     """Write a server's certificate for some host names and addresses, and its key.
 
     They are FILE_NAME.pem and FILE_NAME.key in the folder of the authority; earlier ones are
-    replaced, and servers then use the new ones. Raises ConfigError without an authority.
+    replaced, and servers then use the new ones. Raises ConfigError without an authority, and
+    for a name that is no host name or address.
     """
+    names_of_server = x509.SubjectAlternativeName([_to_name(each) for each in names])
     authority, signer = _read_authority(folder)
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-    x509.SubjectAlternativeName([_to_name(each) for each in names])
+    is_short = len(names[0]) <= _MAX_COMMON_NAME
+    # A longer name stands in the extension alone, which RFC 5280, 4.2.1.6, then wants critical.
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])] if is_short else [])
     certificate = (
         _begin(subject, authority.subject, key.public_key(), days)
-        .add_extension(
-            x509.SubjectAlternativeName([_to_name(each) for each in names]), critical=False
-        )
+        .add_extension(names_of_server, critical=not is_short)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_make_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(_USES), critical=False)
@@ -116,7 +126,14 @@ def _to_name(text: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ip_address(text))
     except ValueError:
-        return x509.DNSName(text)
+        pass
+    if len(text) > _MAX_HOST_NAME or not _HOST_NAME.fullmatch(text):
+        raise ConfigError(
+            f"{text[:80]!r} is no host name or IP address: a name has letters, digits, hyphens "
+            f"and dots, 63 characters between two dots and {_MAX_HOST_NAME} in all; write other "
+            "letters in their xn-- form"
+        )
+    return x509.DNSName(text)
 
 
 def _to_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
@@ -126,8 +143,8 @@ def _to_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 def _read_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     require_secret(folder / AUTHORITY_KEY)
     try:
-        certificate = x509.load_pem_x509_certificate((folder / AUTHORITY_CERTIFICATE).read_bytes())
-        key = load_pem_private_key((folder / AUTHORITY_KEY).read_bytes(), None)
+        certificate = x509.load_pem_x509_certificate(read_limited(folder / AUTHORITY_CERTIFICATE))
+        key = load_pem_private_key(read_limited(folder / AUTHORITY_KEY), None)
     except OSError as error:
         raise ConfigError(
             f"cannot read {error.filename}: {error.strerror}; make an authority with "

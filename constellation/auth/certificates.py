@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from constellation.auth.files import ReloadedFiles, require_secret
+from constellation.auth.files import ReloadedFiles, read_limited, require_secret
 from constellation.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Certificates:
         if self._client_ca is None:
             return None
         try:
-            text = self._client_ca.read_bytes()
+            text = read_limited(self._client_ca)
             x509.load_pem_x509_certificates(text)
         except OSError as error:
             raise ConfigError(
@@ -106,7 +106,7 @@ class Certificates:
         """Return the files' content. Raises ConfigError when key and certificate do not match."""
         require_secret(self._key)
         try:
-            key, chain = self._key.read_bytes(), self._certificate.read_bytes()
+            key, chain = read_limited(self._key), read_limited(self._certificate)
         except OSError as error:
             raise ConfigError(
                 f"TLS_CERT and TLS_KEY: cannot read {error.filename}: {error.strerror}"

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
+from constellation.auth.files import read_limited
 from constellation.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def read_public_key(path: Path) -> bytes:
     Raises ConfigError when it has none.
     """
     try:
-        text = path.read_bytes()
+        text = read_limited(path)
     except OSError as error:
         raise ConfigError(
             f"cannot read {path}: {error.strerror}; --new-key makes such a file"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import stat
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from constellation.errors import ConfigError
@@ -15,6 +18,9 @@ if TYPE_CHECKING:
 _FileVersion = tuple[int, int, int]
 """Changes when a file is replaced; zeros when there is none."""
 T = TypeVar("T")
+
+MAX_FILE_BYTES: Final = 1 << 20
+"""The most that a file of keys, certificates or a token may have."""
 
 _OTHERS: Final = 0o077
 """The permissions on a secret file that nobody but its owner may have."""
@@ -83,6 +89,46 @@ def _read_version(path: Path) -> _FileVersion:
     except OSError:
         return (0, 0, 0)
     return (found.st_mtime_ns, found.st_ino, found.st_size)
+
+
+def read_limited(path: Path, limit_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """Return the bytes of a file. Raises OSError, also when it has more than `limit_bytes`.
+
+    A device without end, such as /dev/zero, would take all memory.
+    """
+    with path.open("rb") as file:
+        data = file.read(limit_bytes + 1)
+    if len(data) > limit_bytes:
+        raise OSError(errno.EFBIG, f"has more than {limit_bytes:,} bytes", str(path))
+    return data
+
+
+def write_whole(path: Path, data: bytes, mode: int) -> None:
+    """Write a file, or leave what it was: all or nothing, and durable. Raises OSError.
+
+    A file that is there keeps its owner and its mode, so that whoever reads it still can. Only a
+    regular file is replaced.
+    """
+    path = path.resolve()
+    before = path.stat() if path.exists() else None
+    if before is not None and not stat.S_ISREG(before.st_mode):
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
+    partial = path.with_name(f"{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            if before is not None:
+                os.fchmod(descriptor, stat.S_IMODE(before.st_mode))
+                with suppress(PermissionError):  # only root may give a file away
+                    os.fchown(descriptor, before.st_uid, before.st_gid)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def require_secret(path: Path) -> None:

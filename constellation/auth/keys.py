@@ -7,7 +7,6 @@ is removed. A file may also have public keys of somebody else who issues tokens:
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
 
-from constellation.auth.files import require_secret
+from constellation.auth.files import read_limited, require_secret, write_whole
 from constellation.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ class KeyRing:
 def read_key_ring(path: Path) -> KeyRing:
     """Read a file of keys. Raises ConfigError, which says what is wrong with it."""
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(read_limited(path))
         entries = document["keys"]
         ring = KeyRing(tuple(_parse_key(entry) for entry in entries))
     except OSError as error:
@@ -109,7 +108,7 @@ def read_key_ring(path: Path) -> KeyRing:
             f"cannot read the keys {path}: {error.strerror}; `constellation keys new` makes such a "
             "file"
         ) from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ConfigError(
             f"{path} is no key ring ({error}): make one with `constellation keys new`"
         ) from error
@@ -124,19 +123,11 @@ def read_key_ring(path: Path) -> KeyRing:
 
 def write_key_ring(path: Path, ring: KeyRing, *, is_new: bool) -> None:
     """Write a file that only its owner may read, all or nothing. Raises ConfigError otherwise."""
-    if is_new and path.exists():
-        raise ConfigError(f"{path} exists: give another name, or add a key with `keys rotate`")
-    document = {"keys": [key.fields for key in ring.keys]}
-    partial = path.with_name(f"{path.name}.partial")
+    document = json.dumps({"keys": [key.fields for key in ring.keys]}, indent=2)
     try:
-        partial.unlink(missing_ok=True)
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(document, file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        if is_new and path.exists():
+            raise ConfigError(f"{path} exists: give another name, or add a key with `keys rotate`")
+        write_whole(path, f"{document}\n".encode(), 0o600)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from constellation.auth.files import ReloadedFiles
+from constellation.auth.files import ReloadedFiles, read_limited, write_whole
 from constellation.encoding import ID_BYTES
 from constellation.errors import ConfigError
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+_MAX_LIST_BYTES: Final = 32 << 20
+"""The most that a list may have, with its notes."""
+_LIST_MODE: Final = 0o644
 MAX_REVOKED: Final = 65_536
 """Devices that a list may have: beyond that, revoke the key of the vendor that admitted them."""
 
@@ -52,7 +55,7 @@ def read_revoked_file(path: Path) -> frozenset[bytes]:
     A file that does not exist has none. Raises ConfigError for a line that is no device id.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_limited(path, _MAX_LIST_BYTES).decode("utf-8").splitlines()
     except FileNotFoundError:
         return frozenset()
     except (OSError, UnicodeDecodeError) as error:
@@ -80,13 +83,18 @@ def read_revoked_file(path: Path) -> frozenset[bytes]:
 
 
 def append_revoked(path: Path, device_id: bytes, reason: str) -> bool:
-    """Add a device to a file, and return whether it was not there before. Raises ConfigError."""
+    """Add a device to a file, and return whether it was not there before. Raises ConfigError.
+
+    A disk that is full leaves the list as it was, and a last line without its end gets one.
+    """
     if device_id in read_revoked_file(path):
         return False
     note = f"  # {reason}" if reason else ""
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(f"{device_id.hex()}{note}\n")
+        before = read_limited(path, _MAX_LIST_BYTES) if path.exists() else b""
+        end = b"" if before.endswith(b"\n") or not before else b"\n"
+        line = f"{device_id.hex()}{note}\n"
+        write_whole(path, before + end + line.encode(), _LIST_MODE)
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
     return True

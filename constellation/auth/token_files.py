@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from constellation.auth.files import require_secret
+from constellation.auth.files import read_limited, require_secret
 from constellation.auth.tokens import MAX_TOKEN_BYTES
 from constellation.errors import ConfigError
 
@@ -18,7 +18,7 @@ def read_token_file(path: Path) -> str:
     """Return the token in a file. Raises ConfigError, which does not quote it."""
     require_secret(path)
     try:
-        token = path.read_text(encoding="ascii").strip()
+        token = read_limited(path).decode("ascii").strip()
     except OSError as error:
         raise ConfigError(f"TOKEN_FILE: cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError:

@@ -19,6 +19,7 @@ from constellation.cli.parsing import (
     add_json_flag,
     complete_file_names,
     make_number_parser,
+    parse_text,
 )
 from constellation.config import Address
 from constellation.config_loader import PARSERS
@@ -159,7 +160,10 @@ def _add_tls_flags(group: _ArgumentGroup) -> None:
         group.add_argument("--key", type=Path, metavar="FILE", help="private key of --cert, PEM")
     )
     group.add_argument(
-        "--server-name", metavar="NAME", help="host name expected in the server's certificate"
+        "--server-name",
+        type=parse_text,
+        metavar="NAME",
+        help="host name expected in the server's certificate",
     )
 
 

@@ -100,6 +100,19 @@ def add_json_flag(parser: argparse.ArgumentParser, text: str = JSON_HELP) -> Non
     parser.add_argument("--json", action="store_true", help=text)
 
 
+def parse_text(text: str) -> str:
+    """Return the text of an argument. Raises ArgumentTypeError when it is not UTF-8.
+
+    Python carries such bytes as halves of characters, which no message can hold. A file's name may
+    have them.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"must be text in UTF-8, got {text!a}") from None
+    return text
+
+
 def make_number_parser(
     minimum: float, maximum: float, *, is_integer: bool = False
 ) -> Callable[[str], float]:

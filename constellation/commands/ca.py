@@ -12,7 +12,12 @@ from constellation.auth.authority import (
     make_authority,
 )
 from constellation.cli.exit_codes import SUCCESS
-from constellation.cli.parsing import add_json_flag, complete_file_names, make_number_parser
+from constellation.cli.parsing import (
+    add_json_flag,
+    complete_file_names,
+    make_number_parser,
+    parse_text,
+)
 from constellation.cli.printing import print_json, print_line
 
 if TYPE_CHECKING:
@@ -38,7 +43,9 @@ def add_ca(commands: Commands) -> None:
         examples=("pki",),
     )
     _add_folder(new)
-    new.add_argument("--name", default="Constellation", help="name of the authority")
+    new.add_argument(
+        "--name", type=parse_text, default="Constellation", help="name of the authority"
+    )
     _add_days(new, _AUTHORITY_DAYS)
     issue = group.add(
         "issue",
@@ -50,7 +57,11 @@ def add_ca(commands: Commands) -> None:
     )
     _add_folder(issue)
     issue.add_argument(
-        "names", nargs="+", metavar="NAME", help="host name or IP address of the server"
+        "names",
+        type=parse_text,
+        nargs="+",
+        metavar="NAME",
+        help="host name or IP address of the server",
     )
     issue.add_argument(
         "--file",

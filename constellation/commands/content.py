@@ -11,6 +11,7 @@ from constellation.cli.connection_flags import add_connection_flags
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import SUCCESS
 from constellation.cli.pages import add_limit_flag, fetch_pages
+from constellation.cli.parsing import parse_text
 from constellation.cli.printing import format_count, make_console, pluralise, print_json, to_json
 from constellation.cli.remote import open_remote
 from constellation.cli.tables import PrintedColumn, PrintedTable, number_column, text_column
@@ -44,7 +45,9 @@ def add_content(commands: Commands) -> None:
     get_parser = group.add(
         "get", run_get, "print one content item of a shard's catalogue", examples=("film:0111161",)
     )
-    get_parser.add_argument("content_id", metavar="CONTENT_ID", help="id of the content item")
+    get_parser.add_argument(
+        "content_id", type=parse_text, metavar="CONTENT_ID", help="id of the content item"
+    )
     add_connection_flags(get_parser)
     add_content_add(group)
     add_content_embed(group)

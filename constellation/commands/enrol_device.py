@@ -11,7 +11,12 @@ from constellation.auth.keys import read_key_ring
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import SUCCESS, USAGE_ERROR
 from constellation.cli.ids import parse_device_id
-from constellation.cli.parsing import add_json_flag, complete_file_names, make_number_parser
+from constellation.cli.parsing import (
+    add_json_flag,
+    complete_file_names,
+    make_number_parser,
+    parse_text,
+)
 from constellation.cli.printing import print_json, print_line
 
 if TYPE_CHECKING:
@@ -64,8 +69,8 @@ def add_enrol_device(commands: Commands) -> None:
         metavar="DEVICE_ID",
         help="id that the vendor gave to the device (default: derived from its key)",
     )
-    parser.add_argument("--lot", default="", help="the device's production lot")
-    parser.add_argument("--model", default="", help="the device's model")
+    parser.add_argument("--lot", type=parse_text, default="", help="the device's production lot")
+    parser.add_argument("--model", type=parse_text, default="", help="the device's model")
     parser.add_argument(
         "--days",
         type=make_number_parser(0.001, _MAX_DAYS),

@@ -17,7 +17,12 @@ from constellation.auth.principal import Role
 from constellation.auth.tokens import issue_token
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import SUCCESS, USAGE_ERROR
-from constellation.cli.parsing import add_json_flag, complete_file_names, make_number_parser
+from constellation.cli.parsing import (
+    add_json_flag,
+    complete_file_names,
+    make_number_parser,
+    parse_text,
+)
 from constellation.cli.printing import print_json, print_line
 from constellation.config import ShardConfig
 from constellation.config_loader import load_config
@@ -105,6 +110,7 @@ def add_keys(commands: Commands) -> None:
     )
     issue.add_argument(
         "--subject",
+        type=parse_text,
         required=True,
         metavar="NAME",
         help="name of the caller for the logs; of a device, its id in hex digits",

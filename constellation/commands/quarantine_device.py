@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from constellation.cli.connection_flags import add_connection_flags
 from constellation.cli.exit_codes import FAILURE, SUCCESS
 from constellation.cli.ids import parse_device_id
+from constellation.cli.parsing import parse_text
 from constellation.cli.printing import print_json, print_line
 from constellation.cli.remote import ask_owners, open_remotes
 from constellation.v1 import shard_pb2
@@ -37,7 +38,9 @@ def add_quarantine_device(commands: Commands) -> None:
         help="32 hex digits, a UUID, or base64 as in JSON",
     )
     parser.add_argument("--lift", action="store_true", help="put the device back")
-    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the shard's log")
+    parser.add_argument(
+        "--reason", type=parse_text, default="", metavar="TEXT", help="why, for the shard's log"
+    )
     add_connection_flags(parser, several=True, fleet=True)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from constellation.auth.revocations import append_revoked
 from constellation.cli.exit_codes import SUCCESS
 from constellation.cli.ids import parse_device_id
-from constellation.cli.parsing import add_json_flag, complete_file_names
+from constellation.cli.parsing import add_json_flag, complete_file_names, parse_text
 from constellation.cli.printing import print_json, print_line
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ def add_revoke_device(commands: Commands) -> None:
         metavar="DEVICE_ID",
         help="32 hex digits, a UUID, or base64 as in JSON",
     )
-    parser.add_argument("--reason", default="", metavar="TEXT", help="note for people in the file")
+    parser.add_argument(
+        "--reason", type=parse_text, default="", metavar="TEXT", help="note for people in the file"
+    )
 
 
 async def run_revoke_device(options: Namespace) -> int:

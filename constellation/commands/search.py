@@ -10,7 +10,7 @@ from constellation.cli.connection_flags import add_connection_flags
 from constellation.cli.errors import CommandError
 from constellation.cli.exit_codes import SUCCESS
 from constellation.cli.ids import parse_device_id
-from constellation.cli.parsing import make_number_parser
+from constellation.cli.parsing import make_number_parser, parse_text
 from constellation.cli.printing import make_console, pluralise, print_json, to_json
 from constellation.cli.remote import open_remote
 from constellation.cli.titles import look_up_contents
@@ -43,7 +43,10 @@ def add_search(commands: Commands) -> None:
     )
     query = parser.add_mutually_exclusive_group(required=True)
     query.add_argument(
-        "--content", metavar="CONTENT_ID", help="similar to this content item of the catalogue"
+        "--content",
+        type=parse_text,
+        metavar="CONTENT_ID",
+        help="similar to this content item of the catalogue",
     )
     query.add_argument(
         "--device",
@@ -51,7 +54,7 @@ def add_search(commands: Commands) -> None:
         metavar="DEVICE_ID",
         help="similar to the patterns of this device",
     )
-    query.add_argument("--text", help="similar to this text")
+    query.add_argument("--text", type=parse_text, help="similar to this text")
     parser.add_argument(
         "--limit",
         type=make_number_parser(1, _MAX_LIMIT, is_integer=True),
@@ -81,7 +84,7 @@ async def run_search(options: Namespace) -> int:
 
 
 def _make_unknown_error(address: str, options: Namespace) -> CommandError:
-    if options.content:
+    if options.content is not None:
         item, command = f"content item {options.content}", "`constellation content list`"
     else:
         item, command = f"device {options.device.hex()}", "`constellation devices`"
@@ -90,7 +93,7 @@ def _make_unknown_error(address: str, options: Namespace) -> CommandError:
 
 def _make_request(options: Namespace) -> shard_pb2.SearchPatternsRequest:
     request = shard_pb2.SearchPatternsRequest(limit=options.limit)
-    if options.content:
+    if options.content is not None:
         request.content_id = options.content
     elif options.device is not None:
         request.device_id = options.device

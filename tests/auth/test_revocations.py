@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +20,21 @@ from constellation.errors import ConfigError
 from tests.deltas import device_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+
+@contextmanager
+def limited_file_size(limit_bytes: int) -> Iterator[None]:
+    """Let no file grow beyond a size, as a disk without room does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_a_file_and_the_global_state_both_count(
@@ -50,6 +67,36 @@ def test_a_line_may_say_why(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == f"{device_id(1).hex()}  # stolen in Lyon\n"
     path.write_text("# a note\n\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
     assert read_revoked_file(path) == {device_id(1)}
+
+
+def test_a_last_line_without_its_end_stays_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "revoked.txt"
+    path.write_text(device_id(1).hex(), encoding="utf-8")  # as an editor may leave it
+
+    append_revoked(path, device_id(2), "")
+
+    assert read_revoked_file(path) == {device_id(1), device_id(2)}
+
+
+def test_a_full_disk_leaves_the_list_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "revoked.txt"
+    append_revoked(path, device_id(1), "stolen")
+
+    with limited_file_size(len(path.read_bytes()) + 5), pytest.raises(ConfigError, match="write"):
+        append_revoked(path, device_id(2), "")
+
+    assert read_revoked_file(path) == {device_id(1)}
+    assert [each.name for each in tmp_path.iterdir()] == ["revoked.txt"]
+
+
+def test_the_list_keeps_the_mode_that_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "revoked.txt"
+    path.touch(mode=0o600)
+    path.chmod(0o640)
+
+    append_revoked(path, device_id(1), "")
+
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 def test_a_file_that_does_not_exist_yet_has_none(tmp_path: Path) -> None:

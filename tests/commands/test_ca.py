@@ -62,3 +62,17 @@ def test_mistakes_are_named(unconfigured_cli: CommandLine, tmp_path: Path) -> No
     assert (without.status, again.status) == (2, 2)
     assert "make an authority with `constellation ca new`" in without.err
     assert "exists: a new authority would lock out all that trust it" in again.err
+
+
+async def test_a_certificate_for_a_name_too_long_for_its_subject_is_valid(tmp_path: Path) -> None:
+    folder, host = tmp_path / "pki", f"shard-0.{'a' * 60}.television.example"
+    await run_command("ca", "new", str(folder))
+    await run_command("ca", "issue", str(folder), host)
+
+    async with run_shard(tls_cert=folder / "server.pem", tls_key=folder / "server.key") as shard:
+        credentials = grpc.ssl_channel_credentials((folder / "ca.pem").read_bytes())
+        options = [("grpc.ssl_target_name_override", host)]
+        address = f"127.0.0.1:{shard.port}"
+        async with grpc.aio.secure_channel(address, credentials, options) as channel:
+            health = health_pb2_grpc.HealthServiceStub(channel)
+            assert (await health.GetLiveness(health_pb2.GetLivenessRequest(), timeout=10)).live

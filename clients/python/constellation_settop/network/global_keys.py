@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from constellation.v1 import patterns_pb2 as pb
 
+_MAX_FILE_BYTES: Final = 1 << 20
 _KEY_BYTES: Final = 32
 
 
@@ -59,11 +60,12 @@ class GlobalKeys:
         Raises InvalidArgumentError when the file cannot be read, or has another kind of key.
         """
         try:
-            entries = json.loads(Path(path).read_bytes())["keys"]
+            with Path(path).open("rb") as file:
+                entries = json.loads(file.read(_MAX_FILE_BYTES))["keys"]  # a device has no end
             keys = {entry["kid"]: _decode_key(entry) for entry in entries}
         except OSError as error:
             raise InvalidArgumentError(f"cannot read {path}: {error.strerror}") from error
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InvalidArgumentError(
                 f"{path} has no public keys ({error!r}): `constellation keys public` writes them"
             ) from error

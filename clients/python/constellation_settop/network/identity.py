@@ -87,7 +87,7 @@ class DeviceIdentity:
             text = self.claim.split(".")[1]
             claims = json.loads(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
             device_id = bytes.fromhex(claims["sub"])
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+        except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
             raise InvalidArgumentError(f"the claim names no device: {error!r}") from error
         if len(device_id) != ID_BYTES:
             raise InvalidArgumentError(

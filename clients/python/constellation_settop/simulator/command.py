@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _DAY: Final = DayShape()
 MAX_DEVICES: Final = 20_000
 MAX_PROCESSES: Final = 64
+_MAX_FILE_BYTES: Final = 1 << 20
+"""The most that a file of certificates, keys or a token may have."""
 _LINE_EVERY_TICKS: Final = 10
 _BAR_WIDTH: Final = 20
 
@@ -135,7 +137,7 @@ def parse_settings(options: Namespace) -> FleetSettings:
     _check("--views", options.views, 0.01, 1000)
     _check("--churn", options.churn, 0, 1)
     _check("--offline", options.offline, 0, 1)
-    token = _read(options.token_file).decode("ascii").strip() if options.token_file else None
+    token = _read_token(options.token_file) if options.token_file else None
     return FleetSettings(
         devices=options.devices,
         seconds=60.0 * options.minutes,
@@ -169,9 +171,20 @@ def _parse_tls(options: Namespace) -> TlsSettings | None:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)  # a device has no end
     except OSError as error:
         raise InvalidArgumentError(f"cannot read {path}: {error.strerror}") from error
+    if len(data) > _MAX_FILE_BYTES:
+        raise InvalidArgumentError(f"{path} has more than {_MAX_FILE_BYTES:,} bytes")
+    return data
+
+
+def _read_token(path: Path) -> str:
+    try:
+        return _read(path).decode("ascii").strip()
+    except UnicodeDecodeError:
+        raise InvalidArgumentError(f"{path} holds no token") from None
 
 
 class ProgressLines:
