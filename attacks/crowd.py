@@ -31,7 +31,9 @@ CROWD: Final = Goal(
     reach=0.02,
     least=0.9,
 )
-MAX_TRIALS: Final = 160
+MAX_TRIALS: Final = 400
+TRIALS_OF_A_CROWD: Final = 192
+"""Every member has a pattern for each trial of its shard, and 64 fit into a delta."""
 NEAR_COSINES: Final = (0.55, 0.75)
 """How near the other films of a crowd are to the common film, so that they join one pattern."""
 OWN_FILMS: Final = GROUP // 2
@@ -55,6 +57,14 @@ class Trial:
 async def run(world: World) -> list[Outcome]:
     """Let every crowd watch, and guess from what is shown."""
     trials = draw_trials(world)
+    values: list[float] = []
+    for start in range(0, len(trials), TRIALS_OF_A_CROWD):
+        values += await _play(world, trials[start : start + TRIALS_OF_A_CROWD])
+    return [Outcome(CROWD, score_advantage(values, [each.is_first for each in trials]))]
+
+
+async def _play(world: World, trials: Sequence[Trial]) -> list[float]:
+    """Let the crowds of some trials watch; return a guess for each trial."""
     devices = {shard.shard_id: _make_crowd(world, shard) for shard in world.shards}
     for shard in world.shards:
         here = [each for each in trials if each.shard is shard]
@@ -67,7 +77,7 @@ async def run(world: World) -> list[Outcome]:
     values = [await _guess(world, asking[trial.shard.shard_id], trial) for trial in trials]
     for device in (*asking.values(), *(each for crowd in devices.values() for each in crowd)):
         await device.replace_everything()
-    return [Outcome(CROWD, score_advantage(values, [each.is_first for each in trials]))]
+    return values
 
 
 def _make_crowd(world: World, shard: Shard) -> Sequence[MadeUpDevice]:

@@ -40,7 +40,11 @@ ACCOMPLICE: Final = Goal(
     reach=0.02,
     least=0.5,
 )
-MAX_TRIALS: Final = 320
+MAX_TRIALS: Final = 800
+FILMS_OF_A_HOUSEHOLD: Final = 4
+"""A household watches at most so many of the films, half of them in each game."""
+CLAIMS: Final = 64
+"""Patterns that fit into the delta of one accomplice."""
 FILMS_OF_A_QUESTION: Final = 2
 """A device is sent few patterns, so it asks about few films at once."""
 
@@ -70,7 +74,7 @@ async def run(world: World) -> list[Outcome]:
 def _draw_trials(world: World) -> list[Trial]:
     """Return films that nobody has watched, each with a household, and toss the coins."""
     names = [name_household(each) for each in world.households]
-    count = min(MAX_TRIALS, 2 * len(names))
+    count = min(MAX_TRIALS, FILMS_OF_A_HOUSEHOLD * len(names))
     coins = [True, False] * (count // 2)
     world.random.shuffle(coins)
     chosen = world.take_unwatched(len(coins))
@@ -87,8 +91,11 @@ async def _play(world: World, trials: Sequence[Trial], accomplices: int) -> list
         for shard in world.shards
     }
     for shard in world.shards:
-        for _ in range(accomplices):
-            await _claim(world, world.make_device(shard), by_shard[shard.shard_id])
+        here = by_shard[shard.shard_id]
+        for start in range(0, len(here), CLAIMS):
+            for _ in range(accomplices):
+                device = world.make_device(shard)
+                await _claim(world, device, here[start : start + CLAIMS])
     await world.wait_for_epoch()
     before = await _measure_all(world, by_shard)
     now = world.take_hour()

@@ -1,146 +1,117 @@
-"""Which groups an epoch forms, revises and dissolves."""
-
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from constellation.core.table.groups import STALE
+from constellation.core.shared.epochs import EpochSteps, Proposal
+from constellation.core.shared.waiting import find_waiting
 from tests.core.shards import open_core
-from tests.core.shared.households import RULES, Households, count_stale, search
-
-if TYPE_CHECKING:
-    from constellation.core.shard import ShardManager
+from tests.core.shared.households import NOW, RULES, Households
+from tests.deltas import device_id
 
 
-async def test_nobody_joins_a_published_group() -> None:
+def propose(households: Households) -> tuple[EpochSteps, Proposal]:
+    """Return new groups among all that waits."""
+    table = households.manager.table
+    steps = EpochSteps(table, RULES, b"secret")
+    waiting = find_waiting(table, RULES)
+    return steps, steps.propose_groups(waiting, np.arange(len(waiting.slots)), NOW)
+
+
+async def test_what_is_still_true_when_it_is_published_is_a_new_group() -> None:
+    async with open_core(rules=RULES) as manager:
+        households = Households(manager)
+        for device in range(3):
+            await households.upsert(device)
+
+        steps, proposal = propose(households)
+        change = steps.make_change(proposal)
+
+        assert proposal.groups.tolist() == [-1]
+        assert change.published.groups.tolist() == [0]
+        assert sorted(change.published.slots.tolist()) == [0, 1, 2]
+        assert change.published.rows["lsn"].tolist() == [manager.table.totals.lsn + 1]
+        assert not manager.table.groups.count  # nothing changes before it is durable
+
+
+async def test_a_group_whose_member_changed_meanwhile_is_left_out() -> None:
+    async with open_core(rules=RULES) as manager:
+        households = Households(manager)
+        for device in range(3):
+            await households.upsert(device)
+            await households.upsert(device, direction=7, number=2, contents=("play",))
+        steps, proposal = propose(households)
+
+        await households.upsert(1)
+
+        assert len(proposal.sizes) == 2
+        published = steps.make_change(proposal).published
+        assert published.sizes.tolist() == [3]
+        changed = int(manager.table.patterns["lsn"].argmax())
+        assert changed in proposal.slots
+        assert changed not in published.slots
+
+
+async def test_a_group_with_a_device_that_ceased_to_count_is_left_out() -> None:
+    async with open_core(rules=RULES) as manager:
+        households = Households(manager)
+        for device in range(3):
+            await households.upsert(device)
+        steps, proposal = propose(households)
+
+        await manager.set_quarantine(device_id(2), quarantined=True)
+
+        assert steps.make_change(proposal).is_empty
+
+
+async def test_a_revision_keeps_the_success_of_the_first_and_is_due_once_enough_changed() -> None:
+    async with open_core(rules=RULES) as manager:
+        households = Households(manager)
+        for device in range(3):
+            await households.upsert(device, success_rate=0.9)
+        await households.run_epoch()
+        groups = manager.table.groups
+        first = groups.rows[0].copy()
+        steps = EpochSteps(manager.table, RULES, b"secret")
+        for device in range(3):
+            due, _ = steps.propose_revisions(groups.find_members(np.array([0])), NOW)
+            assert not len(due.groups)
+            await households.upsert(device, success_rate=1.0)
+
+        due, unsupported = steps.propose_revisions(groups.find_members(np.array([0])), NOW)
+
+        assert due.groups.tolist() == [0]
+        assert due.rows["success_rate"][0] == first["success_rate"]
+        assert due.rows["reserved"].tolist() == [1]
+        assert not len(unsupported)
+
+
+async def test_a_group_that_too_few_members_support_is_to_be_dissolved() -> None:
     async with open_core(rules=RULES) as manager:
         households = Households(manager)
         for device in range(3):
             await households.upsert(device)
         await households.run_epoch()
-        before = await search(manager)
+        steps = EpochSteps(manager.table, RULES, b"secret")
 
-        await households.upsert(3)
-        await households.run_epoch()
+        await households.upsert(0, success_rate=0.75)  # stored, and shown to nobody
 
-        after = await search(manager)
-        assert after.pseudonyms == before.pseudonyms
-        assert (after.rows == before.rows).all()
+        members = manager.table.groups.find_members(np.array([0]))
+        _, unsupported = steps.propose_revisions(members, NOW)
+        assert unsupported.tolist() == [0]
 
 
-async def test_a_group_is_revised_once_enough_members_changed() -> None:
+async def test_a_revision_of_a_group_that_was_dissolved_meanwhile_is_left_out() -> None:
     async with open_core(rules=RULES) as manager:
         households = Households(manager)
         for device in range(4):
             await households.upsert(device)
         await households.run_epoch()
-        first = await search(manager)
-
-        both = ("film", "sequel")
-        for device in range(2):
-            await households.upsert(device, contents=both, success_rate=1.0)
-        await households.run_epoch()
-        second = await search(manager)
-        await households.upsert(2, contents=both, success_rate=1.0)
-        await households.run_epoch()
-        third = await search(manager)
-
-        assert second.pseudonyms == first.pseudonyms
-        assert third.pseudonyms != first.pseudonyms
-        assert np.count_nonzero(first.rows["contents"]) == 1
-        assert np.count_nonzero(third.rows["contents"]) == len(both)
-        assert third.rows["success_rate"].tolist() == first.rows["success_rate"].tolist()
-
-
-async def test_a_member_that_moved_too_far_leaves_at_the_revision() -> None:
-    async with open_core(rules=RULES) as manager:
-        households = Households(manager)
-        for device in range(4):
-            await households.upsert(device)
-        await households.run_epoch()
-
-        await households.upsert(3, direction=7)
+        groups, steps = manager.table.groups, EpochSteps(manager.table, RULES, b"secret")
         for device in range(3):
             await households.upsert(device)
-        await households.run_epoch()
+        due, _ = steps.propose_revisions(groups.find_members(np.array([0])), NOW)
 
-        assert _count_members(manager) == 3
-        assert count_stale(manager) == 1
+        await households.remove(3)
 
-
-async def test_a_removed_pattern_dissolves_its_group() -> None:
-    async with open_core(rules=RULES) as manager:
-        households = Households(manager)
-        for device in range(4):
-            await households.upsert(device)
-        await households.run_epoch()
-
-        await households.remove(0)
-        assert not (await search(manager)).pseudonyms  # at once
-        await households.run_epoch()
-
-        assert len(manager.index) == 0
-        assert count_stale(manager) == 3
-
-
-async def test_stale_patterns_are_shown_again_only_beside_enough_fresh_ones() -> None:
-    async with open_core(rules=RULES) as manager:
-        households = Households(manager)
-        for device in range(4):
-            await households.upsert(device)
-        await households.run_epoch()
-        await households.remove(0)
-        for device in (4, 5):
-            await households.upsert(device)
-        await households.run_epoch()
-        assert not (await search(manager)).pseudonyms
-
-        await households.upsert(6)
-        await households.run_epoch()
-
-        assert len((await search(manager)).pseudonyms) == 1
-        assert _count_members(manager) == 6
-        assert count_stale(manager) == 0
-
-
-async def test_devices_of_one_lot_are_no_crowd() -> None:
-    async with open_core(rules=RULES) as manager:
-        households = Households(manager, lots={0: 1, 1: 2, 2: 3, **dict.fromkeys(range(3, 9), 4)})
-        for device in (0, 1, 2):  # elsewhere, so that several lots are known
-            await households.upsert(device, direction=5 + device)
-        for device in range(3, 6):
-            await households.upsert(device)
-
-        await households.run_epoch()
-        assert not (await search(manager)).pseudonyms
-        for device in (1, 2):
-            await households.upsert(device)
-        await households.run_epoch()
-
-        assert len((await search(manager)).pseudonyms) == 1
-
-
-async def test_a_group_of_which_one_lot_changed_is_not_revised() -> None:
-    async with open_core(rules=RULES) as manager:
-        households = Households(manager, lots={0: 1, 1: 2, 2: 3, 3: 3, 4: 3})
-        for device in range(5):
-            await households.upsert(device)
-        await households.run_epoch()
-        first = (await search(manager)).pseudonyms
-
-        for device in (2, 3, 4):
-            await households.upsert(device)
-        await households.run_epoch()
-        assert (await search(manager)).pseudonyms == first != []
-        for device in (0, 1):
-            await households.upsert(device)
-        await households.run_epoch()
-
-        assert (await search(manager)).pseudonyms != first
-
-
-def _count_members(manager: ShardManager) -> int:
-    owners = manager.table.groups.owners
-    return int(np.count_nonzero((owners > 0) & (owners != STALE)))
+        assert due.groups.tolist() == [0]
+        assert steps.make_change(due).is_empty
