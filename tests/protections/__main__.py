@@ -87,7 +87,7 @@ def run_test(test: str, copy: Path) -> tuple[int, str]:
         finished = subprocess.run(
             [sys.executable, "-B", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test],
             cwd=copy,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, "COLUMNS": "250"},  # for whole reasons
             check=False,
             stdout=subprocess.PIPE,
             text=True,

@@ -312,8 +312,8 @@ PROTECTIONS: Final = (
         finding="S17",
         name="a connection has few calls",
         file="constellation/transport/servers.py",
-        text="if self.streams_per_connection is not None:",
-        without="if options.pop(_STREAMS_OPTION, False):",
+        text="options[_STREAMS_OPTION] = self.streams_per_connection",
+        without="options.pop(_STREAMS_OPTION)",
         test="tests/transport/test_servers.py"
         "::test_calls_are_answered_beside_one_who_opens_and_resets_calls",
     ),
@@ -399,10 +399,10 @@ PROTECTIONS: Final = (
     ),
     Protection(
         finding="S22",
-        name="a device whose write failed goes on reading",
+        name="a device believes the last frame, and not gRPC's status",
         file=f"{_SETTOP}/network/transports.py",
-        text="session.stop_sending()  # the reader raises the reason",
-        without="return",
+        text="if isinstance(failure, grpc.aio.AioRpcError) and session.failure is not None:",
+        without="if False:",
         test="tests/clients/network/test_transports.py"
         "::test_a_device_that_is_writing_learns_why_its_stream_ends",
     ),
