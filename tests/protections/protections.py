@@ -41,8 +41,7 @@ PROTECTIONS: Final = (
         file="constellation/transport/services/publishing.py",
         text="if round_ <= self._find_current():",
         without="if False:",
-        test="tests/transport/services/test_refused_globals.py"
-        "::test_an_older_global_is_not_even_parsed",
+        test="tests/transport/services/test_publishing.py::test_an_older_global_is_not_even_parsed",
     ),
     Protection(
         finding="S1",
@@ -394,7 +393,7 @@ PROTECTIONS: Final = (
         file=f"{_CALLS}/status.py",
         text="await self._read_to_end(request)",
         without="pass",
-        test="tests/transport/services/test_refused_globals.py"
+        test="tests/transport/services/test_publishing.py"
         "::test_a_federation_that_is_still_writing_learns_why_its_global_is_refused",
     ),
     Protection(

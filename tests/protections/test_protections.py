@@ -19,6 +19,8 @@ def test_a_protection_can_be_taken_out(protection: Protection) -> None:
     source = (ROOT / protection.file).read_text("utf-8")
 
     assert source.count(protection.text) == 1
+    test, _, name = protection.test.partition("::")
+    assert not name or f"def {name}(" in (ROOT / test).read_text("utf-8")
     if protection.file.endswith(".py"):
         ast.parse(source.replace(protection.text, protection.without))
 
