@@ -8,7 +8,6 @@ import numpy as np
 
 from constellation.core.index.exact import ExactRows
 from constellation.core.index.partitioned import (
-    MIN_CANDIDATES,
     MIN_TRAINED,
     PartitionedRows,
     build_partitions,
@@ -57,17 +56,9 @@ class PatternIndex:
         is_exact = len(slots) <= self._exact_limit
         self._rows = (ExactRows if is_exact else build_partitions)(slots, self._codes)
 
-    def search(
-        self, queries: Embeddings, limit: int, min_candidates: int = MIN_CANDIDATES
-    ) -> tuple[NDArray[np.float32], Slots]:
-        """Return cosines and slots, shape (q, limit), best first; -inf and -1 after the last.
-
-        Partitions rank at least `min_candidates` likely matches of each query exactly.
-        """
-        rows, queries = self._rows, np.ascontiguousarray(queries, np.float32)
-        if isinstance(rows, ExactRows):
-            return rows.search(queries, limit)
-        return rows.search(queries, limit, min_candidates)
+    def search(self, queries: Embeddings, limit: int) -> tuple[NDArray[np.float32], Slots]:
+        """Return cosines and slots, shape (q, limit), best first; -inf and -1 after the last."""
+        return self._rows.search(np.ascontiguousarray(queries, np.float32), limit)
 
     def dump(self) -> NDArray[np.uint8] | None:
         """Return the bytes of a snapshot; None for exact rows, which are quickly filled again."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from constellation.core.index.partitioned import MIN_CANDIDATES
 from constellation.core.index.similar_batch import merge_results, read_tastes
 from constellation.core.rows import PATTERN
 from constellation.encoding import DIMENSION, Embeddings
@@ -27,12 +26,6 @@ if TYPE_CHECKING:
 
 _BATCH_REQUESTS: Final = 32
 """Requests that are answered in one pass. Those that come meanwhile wait for the next."""
-_SEVERAL_QUERIES: Final = 4
-_CANDIDATES_OF_SEVERAL: Final = 100
-"""Candidates of each query, when a request has several, whose results are merged.
-
-What one of them misses is seldom among the best of all.
-"""
 _BATCH_LIMIT: Final = 1024
 """The most results per query."""
 _SPARE_RESULTS: Final = 8
@@ -90,12 +83,6 @@ class _Request:
     lsn: int
     """The last commit when it arrived."""
     result: asyncio.Future[FoundPatterns]
-
-    @property
-    def min_candidates(self) -> int:
-        """Likely matches that must be compared exactly with each query."""
-        has_several = len(self.queries) >= _SEVERAL_QUERIES
-        return _CANDIDATES_OF_SEVERAL if has_several else MIN_CANDIDATES
 
 
 class SimilarSearch:
@@ -160,7 +147,7 @@ class SimilarSearch:
         queries, positions = self._read_queries(batch)
         limits = np.array([request.limit for request in batch])
         count = min(int(limits.max()) + _SPARE_RESULTS, _BATCH_LIMIT)
-        scores, slots = await self._search_index(queries, positions, count)
+        scores, slots = await self._search_index(queries, count)
         found = merge_results(scores, slots, positions)
         rows = self._table.groups.rows
         lsns = np.array([request.lsn for request in batch])
@@ -181,27 +168,14 @@ class SimilarSearch:
                 )
 
     async def _search_index(
-        self, queries: Embeddings, positions: NDArray[np.int64], count: int
+        self, queries: Embeddings, count: int
     ) -> tuple[NDArray[np.float32], Slots]:
-        """Return the scores and slots of each query; `positions` says of which request it is."""
-        has_several = np.bincount(positions)[positions] >= _SEVERAL_QUERIES
-        scores = np.full((len(queries), count), -np.inf, np.float32)
-        slots = np.full((len(queries), count), -1, np.int64)
-
-        def search(chosen: NDArray[np.bool_], candidates: int) -> None:
-            if chosen.any():
-                found = self._index.search(queries[chosen], count, candidates)
-                scores[chosen], slots[chosen] = found
-
-        def search_all() -> None:
-            search(has_several, _CANDIDATES_OF_SEVERAL)
-            search(~has_several, MIN_CANDIDATES)
-
-        if len(queries):
-            started = time.perf_counter()
-            await asyncio.to_thread(search_all)
-            self.search_seconds.observe(time.perf_counter() - started)
-        return scores, slots
+        if not len(queries):
+            return np.empty((0, count), np.float32), np.empty((0, count), np.int64)
+        started = time.perf_counter()
+        found = await asyncio.to_thread(self._index.search, queries, count)
+        self.search_seconds.observe(time.perf_counter() - started)
+        return found
 
     def _read_queries(self, batch: Sequence[_Request]) -> tuple[Embeddings, NDArray[np.int64]]:
         """Return the queries of some requests, and the ascending positions of their requests."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from constellation.core.index.partitioned import MIN_CANDIDATES
 from constellation.core.index.pattern_index import PatternIndex
 from constellation.core.index.recall import measure_recall
 from constellation.core.rules import Rules
@@ -54,10 +53,8 @@ class SpoiledIndex(PatternIndex):
 
     spoil: Callable[[SearchResults], None]
 
-    def search(
-        self, queries: Embeddings, limit: int, min_candidates: int = MIN_CANDIDATES
-    ) -> tuple[NDArray[np.float32], Slots]:
-        scores, found = super().search(queries, limit, min_candidates)
+    def search(self, queries: Embeddings, limit: int) -> tuple[NDArray[np.float32], Slots]:
+        scores, found = super().search(queries, limit)
         self.spoil(SearchResults(scores, found))
         return scores, found
 
