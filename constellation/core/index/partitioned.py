@@ -14,7 +14,7 @@ import numpy as np
 
 from constellation.core.index.faiss import faiss
 from constellation.core.index.vectors import to_vectors
-from constellation.encoding import DIMENSION, unit_scales
+from constellation.encoding import DIMENSION
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 MIN_TRAINED: Final = 64
 """Rows without which the 4-bit codes, which have 16 values each, cannot be trained."""
 _MIN_CANDIDATES: Final = 64
-"""Candidates ranked for each query: with fewer, the 4-bit codes would miss near patterns."""
+"""Candidates ranked for one query: with fewer, the 4-bit codes would miss near patterns."""
 _SUBVECTORS: Final = 192
 """Each is one 4-bit code: 96 bytes for a row. Half as many would need thrice the candidates, whose
-exact ranking takes longer than what the shorter codes save (docs/decisions/0004)."""
+exact ranking takes longer than the shorter codes save (docs/decisions/0004)."""
 _MIN_PROBES: Final = 24
 """Partitions that a search visits at least."""
 _PARTITIONS_PER_PROBE: Final = 16
@@ -58,9 +58,6 @@ class PartitionedRows:
         """Ascending; FAISS knows a row by its position here."""
         self._ivf = ivf
         self._codes = codes
-        self._scales = unit_scales(codes[slots])
-        """By position in `slots`: what gives its row unit length; 0 for a row of zeros."""
-        self._scales[~np.isfinite(self._scales)] = 0
 
     def search(self, queries: Embeddings, limit: int) -> tuple[Embeddings, Slots]:
         """Return cosines and slots, shape (q, limit), best first; -inf and -1 after the last."""
@@ -68,37 +65,8 @@ class PartitionedRows:
         probes = _choose_probe_count(self._ivf.nlist, count / len(self.slots))
         settings = faiss.SearchParametersIVF(nprobe=probes)
         found: Slots = self._ivf.search(queries, count, params=settings)[1]
-        return self._rank(queries, found, limit)
-
-    def _rank(self, queries: Embeddings, candidates: Slots, limit: int) -> tuple[Embeddings, Slots]:
-        """Return the exact cosines and the slots of the best candidates, shape (q, limit).
-
-        Candidates are positions in `slots`, and -1 for none. Best first; -inf and -1 where there
-        are too few.
-        """
-        cosines = self._compute_cosines(queries, candidates)
-        best = np.argsort(-cosines, axis=1)[:, :limit]
-        scores = np.full((len(queries), limit), -np.inf, np.float32)
-        slots = np.full((len(queries), limit), -1, np.int64)
-        positions = np.take_along_axis(candidates, best, axis=1)
-        scores[:, : best.shape[1]] = np.take_along_axis(cosines, best, axis=1)
-        slots[:, : best.shape[1]] = np.where(positions >= 0, self.slots[positions], -1)
-        return scores, slots
-
-    def _compute_cosines(self, queries: Embeddings, candidates: Slots) -> NDArray[np.float32]:
-        """Return the cosine of each candidate with its query, shape (q, n); -inf for candidate -1.
-
-        That of a row that changed after the index was built may be wrong.
-        """
-        products = np.empty(candidates.shape, np.float32)
-        rows = np.empty((candidates.shape[1], DIMENSION), np.float32)
-        slots = self.slots[candidates]
-        for query, found, product in zip(queries, slots, products, strict=True):
-            np.copyto(rows, self._codes[found])  # the rows of one query fit the CPU cache
-            np.dot(rows, query, out=product)
-        products *= self._scales[candidates]
-        products[candidates < 0] = -np.inf
-        return products
+        candidates = np.where(found >= 0, self.slots[found], -1)
+        return rank_candidates(queries, candidates, self._codes, limit)
 
     def dump(self) -> NDArray[np.uint8]:
         """Return the bytes from which `load_partitions` restores this."""
@@ -156,6 +124,39 @@ def load_partitions(data: NDArray[np.uint8], codes: Codes) -> PartitionedRows:
             f"{len(codes)}"
         )
     return PartitionedRows(ivf, slots, codes)
+
+
+def rank_candidates(
+    queries: Embeddings, candidates: Slots, codes: Codes, limit: int
+) -> tuple[Embeddings, Slots]:
+    """Return the exact cosines and the slots of the best candidates, shape (q, limit).
+
+    Best first; -inf and -1 where there are too few.
+    """
+    cosines = _compute_cosines(queries, candidates, codes)
+    best = np.argsort(-cosines, axis=1)[:, :limit]
+    scores = np.full((len(queries), limit), -np.inf, np.float32)
+    slots = np.full((len(queries), limit), -1, np.int64)
+    scores[:, : best.shape[1]] = np.take_along_axis(cosines, best, axis=1)
+    slots[:, : best.shape[1]] = np.take_along_axis(candidates, best, axis=1)
+    return scores, slots
+
+
+def _compute_cosines(queries: Embeddings, candidates: Slots, codes: Codes) -> NDArray[np.float32]:
+    """Return the cosine of each candidate with its query, shape (q, n); -inf for candidate -1.
+
+    It is 0 for a row of zeros, whose pattern is being removed.
+    """
+    products = np.empty(candidates.shape, np.float32)
+    squares = np.empty(candidates.shape, np.float32)  # exact, because they stay below 2**24
+    rows = np.empty((candidates.shape[1], DIMENSION), np.float32)
+    for query, slots, product, square in zip(queries, candidates, products, squares, strict=True):
+        np.copyto(rows, codes[slots])  # the rows of one query fit the CPU cache
+        np.dot(rows, query, out=product)
+        np.vecdot(rows, rows, out=square)
+    products /= np.sqrt(np.maximum(squares, 1))
+    products[candidates < 0] = -np.inf
+    return products
 
 
 def _choose_probe_count(partitions: int, share: float) -> int:

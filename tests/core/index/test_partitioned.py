@@ -8,6 +8,7 @@ from constellation.core.index.partitioned import (
     PartitionedRows,
     build_partitions,
     load_partitions,
+    rank_candidates,
 )
 from constellation.core.index.vectors import to_vectors
 from constellation.encoding import DIMENSION, Codes, normalise_codes
@@ -23,16 +24,15 @@ def codes() -> Codes:
 
 
 def test_candidates_are_ranked_by_exact_cosines(codes: Codes) -> None:
-    queries = normalise_codes(codes[[3, 8]])
-    rows = build_partitions(np.arange(0, COUNT, 2), codes)
+    queries = normalise_codes(codes[[3]])
 
-    scores, slots = rows.search(queries, COUNT)
+    scores, slots = rank_candidates(queries, np.array([[7, 3, -1, 9]]), codes, 4)
 
-    cosines = queries @ normalise_codes(codes[::2]).T
-    assert slots[1, 0] == 8
-    assert (slots[:, -1] == -1).all()
-    assert (scores[:, -1] == -np.inf).all()
-    assert np.allclose(-np.sort(-cosines), scores[:, : COUNT // 2], atol=1e-5)
+    cosines = queries @ normalise_codes(codes[[7, 3, 9]]).T
+    assert slots[0, 0] == 3
+    assert slots[0, 3] == -1
+    assert scores[0, 3] == -np.inf
+    assert np.allclose(np.sort(cosines[0])[::-1], scores[0, :3], atol=1e-5)
 
 
 def test_a_search_ranks_by_what_is_in_the_rows_by_then(codes: Codes) -> None:

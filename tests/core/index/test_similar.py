@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 
 from constellation.core.index.pattern_index import EXACT_LIMIT, PatternIndex
 from constellation.core.index.similar import SimilarPatterns, SimilarSearch
@@ -101,15 +102,16 @@ async def test_requests_that_wait_together_are_one_call_of_the_index() -> None:
     assert similar.search_seconds.cumulative()[-1] == 1
 
 
-async def test_a_device_with_several_tastes_gets_19_of_its_20_nearest() -> None:
+@pytest.mark.parametrize("queries", [1, 4])
+async def test_a_device_gets_19_of_its_20_nearest_of_many_patterns(queries: int) -> None:
     shard = SearchedTable(Rules(max_devices=6, max_patterns=40_000, k_anonymity=1), exact_limit=500)
-    codes = sample_patterns(9000 + 40 * 4, seed=11)
+    codes = sample_patterns(9000 + 100 * queries, seed=11)
     shared = normalise_codes(codes[:9000])
     shard.publish_codes(np.arange(9000), codes[:9000])
-    tastes = normalise_codes(codes[9000:]).reshape(40, 4, -1)
+    tastes = normalise_codes(codes[9000:]).reshape(100, queries, -1)
 
     async with run_search(shard) as similar:
-        found = [await similar.search(queries, 20) for queries in tastes]
+        found = [await similar.search(taste, 20) for taste in tastes]
 
     nearest = np.sort((tastes @ shared.T).max(axis=1), axis=1)[:, :-21:-1]
     recall = np.mean(
