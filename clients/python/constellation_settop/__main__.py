@@ -36,7 +36,6 @@ def make_parser() -> ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the command line names, and return its exit code."""
     options = make_parser().parse_args(argv)
-    logging.getLogger("constellation_settop").setLevel(logging.ERROR)  # the summary counts
     try:
         exit_code: int = asyncio.run(options.run(options))
     except InvalidArgumentError as error:
@@ -55,6 +54,7 @@ def _report(error: SettopError, exit_code: int) -> int:
 
 def run_as_program() -> None:
     """Run the command, and end the process with its exit code."""
+    logging.getLogger("constellation_settop").setLevel(logging.ERROR)  # the summary counts
     sys.exit(main())
 
 
