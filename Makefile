@@ -30,7 +30,9 @@ $(BIN)/uv:
 install: .venv/ready ## Install everything into .venv
 
 run: .venv/ready ## Run one shard on embedded storage, in data/shard: open to all, and every device counts at once
-	exec env INSECURE=$${INSECURE:-1} MIN_DEVICE_AGE_DAYS=$${MIN_DEVICE_AGE_DAYS:-0} DATA_DIR=$${DATA_DIR:-data/shard} $(BIN)/constellation serve
+	exec env INSECURE=$${INSECURE:-1} MIN_DEVICE_AGE_DAYS=$${MIN_DEVICE_AGE_DAYS:-0} \
+	PATTERNS_PER_WEEK=$${PATTERNS_PER_WEEK:-65535} SIGNALS_PER_WEEK=$${SIGNALS_PER_WEEK:-65535} LIKED_PER_WEEK=$${LIKED_PER_WEEK:-65535} \
+	DATA_DIR=$${DATA_DIR:-data/shard} $(BIN)/constellation serve
 
 demo: .venv/ready ## Run the whole system on real viewing data; STORE=postgres on a server of its own, SECURE=1 with TLS and tokens
 	$(BIN)/python -m examples.demo --store $(STORE) $(if $(filter 1,$(SECURE)),--secure)

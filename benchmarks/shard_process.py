@@ -58,6 +58,7 @@ def start_shard(module: str = "constellation", /, **settings: object) -> Iterato
         "drain_seconds": 0,
         "insecure": 1,
         "min_device_age_days": 0,
+        "patterns_per_week": 65_535,  # a device brings more in a minute here than in a year
         "max_streams_per_connection": 65_536,  # a generator has few connections for many devices
         **settings,
     }
