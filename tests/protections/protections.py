@@ -403,6 +403,6 @@ PROTECTIONS: Final = (
         text="if isinstance(failure, grpc.aio.AioRpcError) and session.failure is not None:",
         without="if False:",
         test="tests/clients/network/test_transports.py"
-        "::test_a_device_that_is_writing_learns_why_its_stream_ends",
+        "::test_a_device_believes_the_last_frame_and_not_the_status_after_it",
     ),
 )

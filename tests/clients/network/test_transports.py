@@ -127,6 +127,27 @@ async def test_a_device_that_is_writing_learns_why_its_stream_ends(
             assert parse_status(session.failure) == expected
 
 
+async def test_a_device_believes_the_last_frame_and_not_the_status_after_it(
+    outbox: Outbox,
+) -> None:
+    """What grpcio makes of the status when a write meets the end of the stream, every time."""
+    last = to_rpc_status(NotReadyError("draining"))
+
+    class EndingServicer(StubShard):
+        async def Sync(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: ARG002, N802  # generators only
+            await context.read()
+            await context.write(self.model.make_welcome())
+            await context.write(pb.SyncResponse(error=last))
+            await context.abort(grpc.StatusCode.INTERNAL, "")
+
+    async with serve_stub(EndingServicer()) as address, open_channel(address) as channel:
+        session = make_session(outbox)
+        await run_stream(channel, session, METADATA, asyncio.Event())
+
+    assert session.failure is not None
+    assert parse_status(session.failure) == parse_status(last)
+
+
 async def test_a_shard_that_ends_a_stream_without_an_error_ends_the_session(
     stub: StubShard, channel: grpc.aio.Channel, outbox: Outbox
 ) -> None:
