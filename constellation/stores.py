@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 from constellation.core.store_identity import StoreIdentity
 from constellation.errors import ConfigError
-from constellation.storage.data_dir import generate_owner, lock_directory, read_or_create_owner
+from constellation.storage.data_dir import (
+    JOURNAL_FILES,
+    generate_owner,
+    lock_directory,
+    read_or_create_owner,
+)
 from constellation.storage.memory import MemoryPatternStore
 from constellation.storage.postgres.dialect import DIALECTS
 from constellation.storage.postgres.errors import describe_database
@@ -125,7 +130,7 @@ async def _open_postgres(config: ShardConfig) -> AsyncIterator[PatternStore]:
     with ExitStack() as stack:
         owner = generate_owner()
         if config.data_dir is not None:
-            stack.enter_context(lock_directory(config.data_dir))
+            stack.enter_context(lock_directory(config.data_dir, JOURNAL_FILES))
             owner = read_or_create_owner(config.data_dir)
         settings = to_postgres_settings(config, owner=owner)
         if config.migrate_on_start:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -154,6 +155,35 @@ async def test_a_shard_and_a_federation_refuse_the_directory_of_the_other(tmp_pa
             pass
     assert not (tmp_path / "shard" / "federation.db").exists()
     assert not (tmp_path / "journal" / "shard.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [("sqlite", r"a shard \(shard.db\)"), ("postgres", r"a shard with POSTGRES_URL \(OWNER\)")],
+)
+async def test_a_federation_does_not_wait_for_the_directory_of_a_running_shard(
+    tmp_path: Path, postgres_url: str, kind: str, content: str
+) -> None:
+    url = Secret(postgres_url) if kind == "postgres" else None
+    async with (
+        open_store(ShardConfig(data_dir=tmp_path, postgres_url=url)),
+        open_journal(tmp_path, None) as journal,
+    ):
+        with pytest.raises(ConfigError, match=f"holds {content}: name another"):
+            await asyncio.wait_for(journal.become_active(), 10)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+async def test_a_shard_names_whose_directory_a_running_federation_has(
+    tmp_path: Path, postgres_url: str, kind: str
+) -> None:
+    url = Secret(postgres_url) if kind == "postgres" else None
+    async with open_journal(tmp_path, None) as journal:
+        await journal.become_active()
+
+        with pytest.raises(ConfigError, match=r"holds the journal of a federation \(federation.db"):
+            async with open_store(ShardConfig(data_dir=tmp_path, postgres_url=url)):
+                pass
 
 
 async def test_a_store_that_is_not_there_cannot_be_read(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import structlog
 from constellation.errors import ConfigError, StoreInUseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 
@@ -23,14 +23,20 @@ log = structlog.get_logger(__name__)
 
 SHARD_DATABASE: Final = "shard.db"
 JOURNAL_DATABASE: Final = "federation.db"
+_OWNER_FILE: Final = "OWNER"
+SHARD_FILES: Final = ((SHARD_DATABASE, "a shard"), (_OWNER_FILE, "a shard with POSTGRES_URL"))
+"""The files by which a federation knows the directory of a shard, and what it then holds."""
+JOURNAL_FILES: Final = ((JOURNAL_DATABASE, "the journal of a federation"),)
+"""The files by which a shard knows the directory of a federation, and what it then holds."""
 
 
 @contextmanager
-def lock_directory(data_dir: Path) -> Iterator[None]:
+def lock_directory(data_dir: Path, foreign_files: Sequence[tuple[str, str]] = ()) -> Iterator[None]:
     """Lock a directory for this process during the block; create the directory when missing.
 
     The kernel releases the lock when the process ends, even if it crashes. Raises StoreInUseError
-    when another process has the lock, and ConfigError when the directory cannot be written.
+    when another process has the lock, and ConfigError when the directory cannot be written or has
+    one of `foreign_files`, those of another kind of process: to wait for its lock would be in vain.
     """
     try:
         _create_directory(data_dir)
@@ -41,17 +47,19 @@ def lock_directory(data_dir: Path) -> Iterator[None]:
             "name a directory that this user may write to, or change the owner of this one"
         ) from error
     try:
-        _acquire_lock(lock, data_dir)
+        is_acquired = _acquire_lock(lock)
+        _require_absent(data_dir, foreign_files)
+        if not is_acquired:
+            holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            raise StoreInUseError(
+                f"{data_dir} is in use by process {holder}: stop it, or name another DATA_DIR"
+            )
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         _warn_of_readers(data_dir)
         yield
     finally:
         os.close(lock)
-
-
-def require_absent(data_dir: Path, database: str, owner: str) -> None:
-    """Raise ConfigError when the directory has a database of another kind of process."""
-    if (data_dir / database).exists():
-        raise ConfigError(f"DATA_DIR={data_dir} holds {owner} ({database}): name another directory")
 
 
 def lock_path(data_dir: Path) -> Path:
@@ -66,7 +74,7 @@ def read_or_create_owner(data_dir: Path) -> str:
     name, and need not wait for the lease of the last one. On another machine, a copy of the
     directory gets a new name.
     """
-    file = data_dir / "OWNER"
+    file = data_dir / _OWNER_FILE
     host = socket.gethostname()
     saved_owner = file.read_text(encoding="utf-8").strip() if file.exists() else ""
     if saved_owner.rpartition("/")[0] == host:
@@ -111,13 +119,17 @@ def _warn_of_readers(data_dir: Path) -> None:
             )
 
 
-def _acquire_lock(lock: int, data_dir: Path) -> None:
+def _acquire_lock(lock: int) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(lock, 32, 0).decode("ascii", "replace").strip() or "unknown"
-        raise StoreInUseError(
-            f"{data_dir} is in use by process {holder}: stop it, or name another DATA_DIR"
-        ) from error
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _require_absent(data_dir: Path, foreign_files: Sequence[tuple[str, str]]) -> None:
+    for name, content in foreign_files:
+        if (data_dir / name).exists():
+            raise ConfigError(
+                f"DATA_DIR={data_dir} holds {content} ({name}): name another directory"
+            )

@@ -18,9 +18,8 @@ from constellation.errors import (
 )
 from constellation.storage.data_dir import (
     JOURNAL_DATABASE,
-    SHARD_DATABASE,
+    SHARD_FILES,
     lock_directory,
-    require_absent,
     sync_directory,
 )
 from constellation.storage.sqlite.file import SqliteFile, get_error_code, transact
@@ -84,8 +83,7 @@ class JournalFile:
         if self._connection is not None:
             return
         with ExitStack() as lock:
-            lock.enter_context(lock_directory(self._data_dir))
-            require_absent(self._data_dir, SHARD_DATABASE, "a shard")
+            lock.enter_context(lock_directory(self._data_dir, SHARD_FILES))
             self._connection = self._file.connect(partial(_ensure_schema, file=self._file))
             sync_directory(self._data_dir)
             self._guard = self._file.guard()

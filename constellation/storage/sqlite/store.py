@@ -28,7 +28,7 @@ from constellation.errors import (
     StoreFailedError,
 )
 from constellation.histogram import Histogram
-from constellation.storage.data_dir import JOURNAL_DATABASE, lock_directory, require_absent
+from constellation.storage.data_dir import JOURNAL_FILES, lock_directory
 from constellation.storage.sqlite import read, write
 from constellation.storage.sqlite.file import SqliteFile, get_error_code
 from constellation.storage.sqlite.schema import PAGE_SIZE, create_or_upgrade, database_file
@@ -77,8 +77,10 @@ async def open_sqlite(data_dir: Path) -> AsyncIterator[SqlitePatternStore]:
     """
     file = database_file(data_dir)
     loop = asyncio.get_running_loop()
-    with lock_directory(data_dir), ThreadPoolExecutor(1, thread_name_prefix="sqlite") as writer:
-        require_absent(data_dir, JOURNAL_DATABASE, "the journal of a federation")
+    with (
+        lock_directory(data_dir, JOURNAL_FILES),
+        ThreadPoolExecutor(1, thread_name_prefix="sqlite") as writer,
+    ):
         prepare = partial(create_or_upgrade, file=file)
         connection = await loop.run_in_executor(writer, file.connect, prepare)
         try:
