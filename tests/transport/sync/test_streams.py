@@ -168,7 +168,7 @@ async def test_a_process_that_is_always_late_still_ends_overdue_sessions() -> No
 
 
 async def test_a_stream_that_was_open_for_long_enough_ends_in_order() -> None:
-    async with open_streams(SessionLimits(heartbeat_seconds=0.02, stream_seconds=60)) as streams:
+    async with open_streams(SessionLimits(heartbeat_seconds=0.5, stream_seconds=60)) as streams:
         old, written = streams.open(1)
         recent, _ = streams.open(2)
         old.opened_at -= 61
