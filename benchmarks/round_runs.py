@@ -88,7 +88,7 @@ async def _run_rounds(addresses: Sequence[str], data_dir: Path) -> Sequence[Roun
         data_dir=data_dir,
         patterns_per_shard=Count(CLUSTERS),
     )
-    async with open_rounds(config) as (rounds, _):
+    async with open_rounds(config, None) as (rounds, _):
         await rounds.resume()
         timings = []
         for _ in range(2):

@@ -12,6 +12,7 @@ import grpc
 import structlog
 from cryptography import x509
 
+from constellation.auth.files import read_limited
 from constellation.auth.revocations import RevokedDevices
 from constellation.auth.token_files import read_token_file
 from constellation.blas import limit_blas_threads
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from constellation.auth.certificates import Certificates
     from constellation.auth.global_signatures import HeaderVerifier
     from constellation.transport.listener import DeferredServices
     from federation.config import FederationConfig
@@ -133,12 +135,10 @@ def _find_privacy_problems(config: FederationConfig) -> list[str]:
     return problems
 
 
-def _read_authorities(path: Path | None) -> bytes | None:
-    """Return the CA certificates of TLS_CA; None for clear text. Raises ConfigError."""
-    if path is None:
-        return None
+def _read_authorities(path: Path) -> bytes:
+    """Return the CA certificates of TLS_CA. Raises ConfigError."""
     try:
-        authorities = path.read_bytes()
+        authorities = read_limited(path)
         x509.load_pem_x509_certificates(authorities)
     except OSError as error:
         raise ConfigError(f"TLS_CA: cannot read {path}: {error.strerror}") from error
@@ -147,18 +147,18 @@ def _read_authorities(path: Path | None) -> bytes | None:
     return authorities
 
 
-def _make_credentials(config: FederationConfig) -> grpc.ChannelCredentials | None:
+def _make_credentials(
+    authorities: Path | None, certificates: Certificates | None
+) -> grpc.ChannelCredentials | None:
     """Return how to connect to shards; None for clear text. Raises ConfigError.
 
     The federation presents its own certificate, which shards with CLIENT_CA ask for.
     """
-    authorities = _read_authorities(config.tls_ca)
     if authorities is None:
         return None
-    if config.tls_cert is None or config.tls_key is None:
-        return grpc.ssl_channel_credentials(authorities)
-    key, chain = config.tls_key.read_bytes(), config.tls_cert.read_bytes()
-    return grpc.ssl_channel_credentials(authorities, key, chain)
+    if certificates is None:
+        return grpc.ssl_channel_credentials(_read_authorities(authorities))
+    return certificates.to_channel_credentials(_read_authorities(authorities))
 
 
 def to_round_rules(config: FederationConfig) -> RoundRules:
@@ -213,9 +213,12 @@ def export_federation_traces(config: FederationConfig) -> AbstractAsyncContextMa
 
 
 @asynccontextmanager
-async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, Publisher]]:
+async def open_rounds(
+    config: FederationConfig, certificates: Certificates | None
+) -> AsyncIterator[tuple[Rounds, Publisher]]:
     """Open the journal and a client for every shard. No call is made yet.
 
+    `certificates` are what the federation presents to shards; None: it has no certificate.
     Raises ConfigError for settings that cannot work, NotReadyError if the journal is unavailable.
     """
     check_config(config)
@@ -225,7 +228,7 @@ async def open_rounds(config: FederationConfig) -> AsyncIterator[tuple[Rounds, P
         journal = await stack.enter_async_context(
             open_journal(config.data_dir, config.postgres_url, DIALECTS[config.vector_extension])
         )
-        credentials = _make_credentials(config)
+        credentials = _make_credentials(config.tls_ca, certificates)
         signing_keys = open_key_file(config.signing_keys, "SIGNING_KEYS")
         clients = [
             await stack.enter_async_context(
@@ -281,7 +284,9 @@ async def serve(config: FederationConfig) -> AsyncIterator[RunningFederation]:
         listener = await stack.enter_async_context(
             open_listener(_to_listener_config(config, security), health, process, calls)
         )
-        rounds, publisher = await stack.enter_async_context(open_rounds(config))
+        rounds, publisher = await stack.enter_async_context(
+            open_rounds(config, security.certificates)
+        )
         metrics.add(
             make_federation_metrics(rounds, publisher, config.federation_interval_secs),
             make_federation_histograms(rounds),

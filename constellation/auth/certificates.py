@@ -76,6 +76,14 @@ class Certificates:
             require_client_authentication=self._client_ca is not None,
         )
 
+    def to_channel_credentials(self, authorities: bytes) -> grpc.ChannelCredentials:
+        """Return credentials that present this certificate to servers of some authorities, PEM.
+
+        They are made of what was read and proven before: the files may be half written now.
+        """
+        present = self._files.get()
+        return grpc.ssl_channel_credentials(authorities, present.key, present.chain)
+
     def _fetch_changed(self) -> grpc.ServerCertificateConfiguration | None:
         """Return the certificate that is new since the last handshake; None to keep it.
 

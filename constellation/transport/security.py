@@ -149,12 +149,21 @@ def open_security(config: SecurityConfig) -> Security:
     except ConfigError as error:
         raise ConfigError(f"REVOKED_DEVICES: {error}") from error
     return Security(
-        _open_certificates(config),
+        open_certificates(config),
         keys,
         open_key_file(config.global_keys, "GLOBAL_KEYS", must_be_public=True),
         revoked,
         None if keys is None else TokenVerifier(keys, config.token_audience, revoked),
     )
+
+
+def open_certificates(config: SecurityConfig) -> Certificates | None:
+    """Return the certificate and key of a process; None without them. Raises ConfigError."""
+    if config.tls_cert is None and config.tls_key is None:
+        return None
+    if config.tls_cert is None or config.tls_key is None:
+        raise ConfigError("TLS_CERT and TLS_KEY must be set together, or neither")
+    return Certificates(config.tls_cert, config.tls_key)
 
 
 def open_token_issuer(config: ShardSecurityConfig, security: Security) -> TokenIssuer | None:
@@ -188,16 +197,7 @@ def open_key_file(
 def open_internal_certificates(config: ShardSecurityConfig) -> Certificates | None:
     """Return the certificates for INTERNAL_ADDR; None for clear text. Raises ConfigError."""
     if config.client_ca is None:
-        return _open_certificates(config)
+        return open_certificates(config)
     if config.tls_cert is None or config.tls_key is None or config.internal_addr is None:
         raise ConfigError("CLIENT_CA needs INTERNAL_ADDR, TLS_CERT and TLS_KEY")
     return Certificates(config.tls_cert, config.tls_key, config.client_ca)
-
-
-def _open_certificates(config: SecurityConfig) -> Certificates | None:
-    """Return the certificates of a process; None for clear text. Raises ConfigError."""
-    if config.tls_cert is None and config.tls_key is None:
-        return None
-    if config.tls_cert is None or config.tls_key is None:
-        raise ConfigError("TLS_CERT and TLS_KEY must be set together, or neither")
-    return Certificates(config.tls_cert, config.tls_key)

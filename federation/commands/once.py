@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from constellation.errors import ConfigError, QuorumError, StoreInUseError
+from constellation.transport.security import open_certificates
 from federation.messages import from_report
 from federation.server import export_federation_traces, open_rounds
 
@@ -33,7 +34,11 @@ async def run_once(config: FederationConfig) -> federation_pb2.Round:
             "DATA_DIR or POSTGRES_URL is required: name the federation's journal, or a new "
             "directory when these shards have no federation yet"
         )
-    async with export_federation_traces(config), open_rounds(config) as (rounds, _):
+    certificates = open_certificates(config)
+    async with (
+        export_federation_traces(config),
+        open_rounds(config, certificates) as (rounds, _),
+    ):
         try:
             async with asyncio.timeout(_ACTIVATION_TIMEOUT_SECONDS):
                 await rounds.resume()

@@ -27,7 +27,7 @@ def kill_after(owner: Any, method: str) -> None:
 
 
 async def main(point: str) -> None:
-    async with open_rounds(load_config(FederationConfig)) as (rounds, publisher):
+    async with open_rounds(load_config(FederationConfig), None) as (rounds, publisher):
         await rounds.resume()
         journal, fleet = rounds._journal, rounds.fleet
         owner, method = {
