@@ -73,6 +73,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_key_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "claim").write_text(CLAIM)
     (tmp_path / "device.key").write_text("no key")
 
     with pytest.raises(InvalidArgumentError, match=r"device\.key or .*claim is wrong"):

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64decode
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from constellation.signed_lists import to_signed_bytes
 from constellation_settop.columns import MalformedUpdateError
 from constellation_settop.errors import InvalidArgumentError
+from constellation_settop.network.files import read_limited
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from constellation.v1 import patterns_pb2 as pb
 
-_MAX_FILE_BYTES: Final = 1 << 20
 _KEY_BYTES: Final = 32
 
 
@@ -59,12 +59,10 @@ class GlobalKeys:
 
         Raises InvalidArgumentError when the file cannot be read, or has another kind of key.
         """
+        text = read_limited(path)
         try:
-            with Path(path).open("rb") as file:
-                entries = json.loads(file.read(_MAX_FILE_BYTES))["keys"]  # a device has no end
+            entries = json.loads(text)["keys"]
             keys = {entry["kid"]: _decode_key(entry) for entry in entries}
-        except OSError as error:
-            raise InvalidArgumentError(f"cannot read {path}: {error.strerror}") from error
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InvalidArgumentError(
                 f"{path} has no public keys ({error!r}): `constellation keys public` writes them"

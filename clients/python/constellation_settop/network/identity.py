@@ -16,6 +16,7 @@ from constellation.encoding import ID_BYTES
 from constellation.v1 import auth_pb2
 from constellation.v1.auth_pb2_grpc import AuthServiceStub
 from constellation_settop.errors import InvalidArgumentError, UnreachableError
+from constellation_settop.network.files import read_limited
 from constellation_settop.network.times import read_clock, to_seconds
 
 if TYPE_CHECKING:
@@ -69,11 +70,9 @@ class DeviceIdentity:
 
         if Path(private_key).is_file() and Path(private_key).stat().st_mode & _OTHERS:
             log.warning("others may use the private key: run `chmod 600 %s`", private_key)
+        pem, token = read_limited(private_key), read_limited(claim)
         try:
-            key = load_pem_private_key(Path(private_key).read_bytes(), None)
-            text = Path(claim).read_text(encoding="ascii").strip()
-        except OSError as error:
-            raise InvalidArgumentError(f"cannot read {error.filename}: {error.strerror}") from error
+            key, text = load_pem_private_key(pem, None), token.decode("ascii").strip()
         except (ValueError, TypeError) as error:
             raise InvalidArgumentError(f"{private_key} or {claim} is wrong: {error}") from error
         if not isinstance(key, Ed25519PrivateKey):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from constellation_settop.errors import InvalidArgumentError
+from constellation_settop.network.files import read_limited
 from constellation_settop.network.global_keys import GlobalKeys
 from constellation_settop.network.settings import SyncSettings, TlsSettings
 from constellation_settop.simulator.fleet import (
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 _DAY: Final = DayShape()
 MAX_DEVICES: Final = 20_000
 MAX_PROCESSES: Final = 64
-_MAX_FILE_BYTES: Final = 1 << 20
-"""The most that a file of certificates, keys or a token may have."""
 _LINE_EVERY_TICKS: Final = 10
 _BAR_WIDTH: Final = 20
 
@@ -163,26 +162,16 @@ def _parse_tls(options: Namespace) -> TlsSettings | None:
     if not (options.tls or options.ca or options.cert or options.key):
         return None
     return TlsSettings(
-        root_certificates=_read(options.ca) if options.ca else None,
-        private_key=_read(options.key) if options.key else None,
-        certificate_chain=_read(options.cert) if options.cert else None,
+        root_certificates=read_limited(options.ca) if options.ca else None,
+        private_key=read_limited(options.key) if options.key else None,
+        certificate_chain=read_limited(options.cert) if options.cert else None,
     )
 
 
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_FILE_BYTES + 1)  # a device has no end
-    except OSError as error:
-        raise InvalidArgumentError(f"cannot read {path}: {error.strerror}") from error
-    if len(data) > _MAX_FILE_BYTES:
-        raise InvalidArgumentError(f"{path} has more than {_MAX_FILE_BYTES:,} bytes")
-    return data
-
-
 def _read_token(path: Path) -> str:
+    text = read_limited(path)
     try:
-        return _read(path).decode("ascii").strip()
+        return text.decode("ascii").strip()
     except UnicodeDecodeError:
         raise InvalidArgumentError(f"{path} holds no token") from None
 
