@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
+
 from constellation_settop.network.backoff import (
     EXCHANGE_PERIOD_SECONDS,
     LOST_STREAMS_BEFORE_EXCHANGES,
@@ -39,12 +41,12 @@ def test_a_reset_makes_the_next_delay_short() -> None:
     assert backoff.next_seconds() <= 1
 
 
-def lose_streams(fallback: ExchangeFallback, count: int, now: float = 100.0) -> None:
+def lose_streams(fallback: ExchangeFallback, count: int) -> None:
     for _ in range(count):
-        fallback.record_lost_stream(now)
+        fallback.record_lost_stream()
 
 
-def test_several_lost_streams_in_a_row_make_way_for_exchanges() -> None:
+def test_several_lost_streams_in_a_row_make_way_for_one_exchange() -> None:
     fallback = ExchangeFallback()
 
     lose_streams(fallback, LOST_STREAMS_BEFORE_EXCHANGES - 1)
@@ -52,20 +54,26 @@ def test_several_lost_streams_in_a_row_make_way_for_exchanges() -> None:
     lose_streams(fallback, 1)
 
     assert fallback.is_active(100.0)
+    assert fallback.begin_exchange()
+    assert not fallback.is_active(100.0)
 
 
-def test_streams_are_tried_again_after_a_while() -> None:
+def test_an_exchange_that_succeeds_is_followed_by_others_for_a_while() -> None:
     fallback = ExchangeFallback()
-
     lose_streams(fallback, LOST_STREAMS_BEFORE_EXCHANGES)
+    fallback.begin_exchange()
+
+    fallback.use_exchanges(100.0)
 
     assert fallback.is_active(100.0 + EXCHANGE_PERIOD_SECONDS - 1)
+    assert not fallback.begin_exchange()
     assert not fallback.is_active(100.0 + EXCHANGE_PERIOD_SECONDS)
 
 
-def test_a_welcome_forgets_lost_streams() -> None:
+@pytest.mark.parametrize("count", [1, LOST_STREAMS_BEFORE_EXCHANGES])
+def test_a_welcome_forgets_lost_streams(count: int) -> None:
     fallback = ExchangeFallback()
-    lose_streams(fallback, LOST_STREAMS_BEFORE_EXCHANGES - 1)
+    lose_streams(fallback, count)
 
     fallback.reset()
     lose_streams(fallback, LOST_STREAMS_BEFORE_EXCHANGES - 1)

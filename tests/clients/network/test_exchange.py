@@ -11,6 +11,8 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from constellation.errors import InvalidInputError
+from constellation.transport.calls.status import to_rpc_status
 from constellation.v1 import sync_pb2 as pb
 from constellation_settop import Outbox, Sync, SyncSettings, sync_once
 from constellation_settop.network.exchange import DELTAS_WITH_HELLO, draw_interval
@@ -142,6 +144,44 @@ async def test_streams_that_die_before_welcome_make_way_for_exchanges(outbox: Ou
     assert len(stub.exchanges) == 1
     assert len(stub.model.stored_patterns) == 3
     assert len(outbox.global_state.similar) == 1
+
+
+async def test_a_shard_that_answers_neither_streams_nor_calls_gets_streams_again(
+    outbox: Outbox,
+) -> None:
+    stub = StubShard(ShardModel(cursor=0))
+    stub.stream_overrides = [end_with_status(grpc.StatusCode.INTERNAL)] * 3
+    stub.exchange_overrides = [refuse_exchange(grpc.StatusCode.DEADLINE_EXCEEDED)]
+    outbox.append(make_learned_changes(1))
+
+    async with serve_stub(stub) as address, Sync.open(address, outbox, QUICK) as sync:
+        await sync.flush(5)
+
+        assert sync.is_connected
+    assert len(stub.exchanges) == 1
+    assert len(stub.stream_metadata) == 4
+
+
+async def test_a_stream_that_the_shard_itself_refuses_is_not_lost_on_the_way(
+    outbox: Outbox,
+) -> None:
+    stub = StubShard(ShardModel(cursor=0))
+    details = to_rpc_status(InvalidInputError("hello", "is refused on purpose"))
+
+    async def refuse(context: Any) -> None:
+        trailers = (("grpc-status-details-bin", details.SerializeToString()),)
+        await context.abort(
+            grpc.StatusCode.INVALID_ARGUMENT, "on purpose", trailing_metadata=trailers
+        )
+
+    stub.stream_overrides = [refuse] * 4
+    outbox.append(make_learned_changes(1))
+
+    async with serve_stub(stub) as address, Sync.open(address, outbox, QUICK) as sync:
+        await sync.flush(5)
+
+    assert stub.exchanges == []
+    assert len(stub.stream_metadata) == 5
 
 
 async def test_a_closing_device_waits_for_the_acks_of_the_call_under_way(outbox: Outbox) -> None:

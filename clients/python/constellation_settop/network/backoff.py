@@ -12,7 +12,7 @@ log = logging.getLogger("constellation_settop")
 
 _MAX_DOUBLINGS: Final = 32
 LOST_STREAMS_BEFORE_EXCHANGES: Final = 3
-"""Streams that must break in a row before exchanges replace them."""
+"""Streams that must break in a row before an exchange is tried."""
 EXCHANGE_PERIOD_SECONDS: Final = 3600.0
 """How long exchanges are used before a stream is tried again."""
 
@@ -44,7 +44,9 @@ class Backoff:
 class ExchangeFallback:
     """Decides when exchanges replace the stream: some networks break streams only.
 
-    It counts streams that broke before their Welcome although there was a connection.
+    It counts streams that broke before their Welcome although there was a connection. After several
+    in a row, one exchange is tried. Only if it succeeds is the network to blame: a shard that has
+    too much to do answers neither.
     """
 
     def __init__(self) -> None:
@@ -53,16 +55,23 @@ class ExchangeFallback:
 
     def is_active(self, now: float) -> bool:
         """Return whether to use exchanges now."""
-        return now < self._exchange_until
+        return now < self._exchange_until or self._lost_streams >= LOST_STREAMS_BEFORE_EXCHANGES
 
     def reset(self) -> None:
-        """Forget lost streams. Call it after a Welcome."""
+        """Forget lost streams. Call it after a Welcome, and when there is no connection."""
         self._lost_streams = 0
 
-    def record_lost_stream(self, now: float) -> None:
+    def record_lost_stream(self) -> None:
         """Count a stream that broke before its Welcome without an answer from the shard."""
         self._lost_streams += 1
-        if self._lost_streams >= LOST_STREAMS_BEFORE_EXCHANGES:
-            log.info("streams break here; single calls are used for %d s", EXCHANGE_PERIOD_SECONDS)
-            self._lost_streams = 0
-            self._exchange_until = now + EXCHANGE_PERIOD_SECONDS
+
+    def begin_exchange(self) -> bool:
+        """Return whether the exchange that begins decides about those that follow."""
+        is_trial = self._lost_streams >= LOST_STREAMS_BEFORE_EXCHANGES
+        self._lost_streams = 0
+        return is_trial
+
+    def use_exchanges(self, now: float) -> None:
+        """Use exchanges for a while: one has succeeded where streams break."""
+        log.info("streams break here; single calls are used for %d s", EXCHANGE_PERIOD_SECONDS)
+        self._exchange_until = now + EXCHANGE_PERIOD_SECONDS

@@ -52,6 +52,8 @@ class CallFailure:
     """Address of the shard that owns the device, when it is another one."""
     is_credential_refused: bool = False
     """The shard does not accept the credential."""
+    is_from_shard: bool = False
+    """The shard itself says so: what breaks on the way has no details."""
 
 
 def open_channel(address: str, tls: TlsSettings | None = None) -> grpc.aio.Channel:
@@ -128,7 +130,8 @@ def _read_failure(
     code: grpc.StatusCode, message: str, status: status_pb2.Status | None
 ) -> CallFailure:
     delay = address = None
-    for detail in _parse_details(status):
+    details = _parse_details(status)
+    for detail in details:
         if isinstance(detail, error_details_pb2.RetryInfo):
             delay = max(delay or 0.0, clamp_delay(to_seconds(detail.retry_delay)))
         else:
@@ -136,7 +139,13 @@ def _read_failure(
     reason = f"{code.name}: {message[:_MAX_MESSAGE_LENGTH]}"
     if code is grpc.StatusCode.UNIMPLEMENTED:
         reason += ": this is not a shard: give the gRPC port of a shard"
-    return CallFailure(reason, delay, address, is_credential_refused=code in _CREDENTIAL_CODES)
+    return CallFailure(
+        reason,
+        delay,
+        address,
+        is_credential_refused=code in _CREDENTIAL_CODES,
+        is_from_shard=bool(details),
+    )
 
 
 def _parse_pushback(text: str | bytes | None) -> float | None:

@@ -261,6 +261,7 @@ class Sync:
                 return await self._run_stream(channel)
             return await self._exchange(channel)
         except UnreachableError as error:
+            self._fallback.reset()
             return self._route.record_unreachable(str(error))
         except StorageError as error:  # the outbox has logged it, once
             return SessionOutcome(str(error))
@@ -307,6 +308,7 @@ class Sync:
 
     async def _exchange(self, channel: grpc.aio.Channel) -> SessionOutcome:
         limit, self._deltas_with_hello = self._deltas_with_hello, 0  # until it succeeds
+        is_trial = self._fallback.begin_exchange()
         session = await exchange_all(
             channel,
             self.outbox,
@@ -318,6 +320,8 @@ class Sync:
         if session.final_outcome is not None:
             return session.final_outcome
         assert session.welcome is not None
+        if is_trial:
+            self._fallback.use_exchanges(read_clock())
         self.completed_sessions += 1
         self._record_progress()
         interval = draw_interval(session.welcome, self._settings)
@@ -371,10 +375,10 @@ class Sync:
             return self._route.follow_redirect(
                 SessionOutcome(failure.reason, failure.delay_seconds or 0.0, failure.address)
             )
-        is_lost = self._session is not None and self._session.welcome is None
-        if is_lost and was_stream and failure.delay_seconds is None:
-            self._fallback.record_lost_stream(read_clock())
         if failure.delay_seconds is None:
+            is_lost = self._session is not None and self._session.welcome is None
+            if is_lost and was_stream and not failure.is_from_shard:
+                self._fallback.record_lost_stream()
             return SessionOutcome(failure.reason)
         jitter = self._backoff.next_seconds()  # many devices got the same delay
         return SessionOutcome(failure.reason, failure.delay_seconds + jitter)
@@ -386,8 +390,8 @@ class Sync:
         outcome = session.outcome()
         if outcome.address is not None:
             return self._route.follow_redirect(outcome)
-        if session.welcome is None:
-            self._fallback.record_lost_stream(read_clock())
+        if session.welcome is None and outcome.delay_seconds is None:
+            self._fallback.record_lost_stream()
             return outcome
         if outcome.delay_seconds is None or self._made_progress:
             return outcome
