@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import Observation
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import AlwaysOffExemplarFilter, MeterProvider
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import HistogramMetricFamily
 
@@ -133,7 +133,10 @@ def serve_metrics(address: str) -> Iterator[MetricsExporter]:
     reader = PrometheusMetricReader(
         disable_target_info=True, scope_info_enabled=False, registry=registry
     )
-    provider = MeterProvider([reader], shutdown_on_exit=False)
+    # Figures that are read have no exemplars, and a wrong filter in the environment would raise.
+    provider = MeterProvider(
+        [reader], shutdown_on_exit=False, exemplar_filter=AlwaysOffExemplarFilter()
+    )
     metrics = MetricsExporter(registry, provider.get_meter("constellation"))
     metrics.add([LOST_LINES])
     try:

@@ -10,15 +10,14 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from constellation.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace import TracerProvider
 
 _FLUSH_TIMEOUT_SECONDS: Final = 2.0
 """How long a process that ends waits for its last spans to be exported."""
@@ -133,6 +132,15 @@ def _is_count(text: str) -> bool:
 def _build_provider(
     service: str, attributes: Mapping[str, str]
 ) -> tuple[TracerProvider, OTLPSpanExporter]:
+    # Not at the top: the package reads its variables when it is imported, and raises for wrong
+    # ones, in every command.
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415
+        OTLPSpanExporter,
+    )
+    from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
     resource = Resource.create(
         {
             "service.name": os.environ.get("OTEL_SERVICE_NAME", service),

@@ -153,6 +153,13 @@ def test_an_address_in_use_is_an_error_that_names_it() -> None:
         pass
 
 
+def test_a_wrong_filter_of_exemplars_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_METRICS_EXEMPLAR_FILTER", "sometimes")
+
+    with serve_metrics("127.0.0.1:0") as metrics:
+        assert metrics.port
+
+
 def test_metrics_are_read_when_they_are_scraped() -> None:
     counted = [1.0]
     metric = Metric(

@@ -74,6 +74,21 @@ async def test_all_invalid_variables_are_in_one_error() -> None:
     assert "OTEL_EXPORTER_OTLP_COMPRESSION: must be gzip, or unset, got 'zstd'" in ended.err
 
 
+async def test_a_limit_that_the_library_refuses_while_it_is_imported_is_named() -> None:
+    """Only a process of its own imports it anew."""
+    wrong = {"otel_span_attribute_count_limit": "x"}
+
+    refused = await run_command("serve", grpc_addr="127.0.0.1:0", **ENDPOINT, **wrong)
+    helped = await run_command("--help", **wrong)
+
+    assert refused.status == 2
+    assert refused.err == (
+        "constellation: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT: must be a whole number from 0 to "
+        "999999999, or unset, got 'x'\n"
+    )
+    assert (helped.status, helped.err) == (0, "")
+
+
 async def test_without_an_endpoint_nothing_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "abc")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "")
