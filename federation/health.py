@@ -55,7 +55,10 @@ def _describe_coverage(rounds: Rounds) -> str:
     if report is None or report.closed_at is None or report.coverage is None:
         return "no round yet"
     age = max(0.0, read_clock() - report.closed_at)
-    covered = "heard no devices" if ratio is None else f"covered {ratio:.0%} of the devices"
+    if not report.coverage.shards_fresh:
+        covered = "heard no shard"
+    else:
+        covered = "heard no devices" if ratio is None else f"covered {ratio:.0%} of the devices"
     return f"round {report.round_id}, {age:.0f} seconds ago, {covered}"
 
 

@@ -80,9 +80,12 @@ def test_shards_without_devices_are_not_covered_by_a_percentage() -> None:
 
 def test_a_round_that_heard_no_shard_degrades_the_shards() -> None:
     federation = Federation()
-    federation.cover(0, of=0, shards=0)
+    for known in (0, 10):
+        federation.cover(0, of=known, shards=0)
+        shards = federation.describe("shards")
 
-    assert federation.describe("shards").status == pb.HEALTH_STATUS_DEGRADED
+        assert shards.status == pb.HEALTH_STATUS_DEGRADED
+        assert shards.message.endswith("round 7, 90 seconds ago, heard no shard")
 
 
 def test_a_round_is_overdue_after_two_and_a_half_intervals() -> None:
