@@ -9,6 +9,8 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from attacks.game import score_share
 from attacks.made_up import list_named, make_pattern
 from attacks.results import Goal, Outcome
@@ -33,13 +35,15 @@ REMAINS: Final = Goal(
     least=0.9,
 )
 FILMS: Final = 12
+_CANDIDATES: Final = 120
+"""Films of which those are taken that stand most alone."""
 _SECONDS: Final = 60.0
 
 
 async def run_protected(world: World) -> tuple[Outcome, Outcome]:
     """Return what is named before anything was taken back, and one epoch after."""
     shard = world.shards[0]
-    films = world.take_unwatched(FILMS)
+    films = _take_lonely(world, FILMS)
     names = _find_names(world, shard, len(films))
     companions = [world.make_device(shard) for _ in range(GROUP - 1)]
     for companion in companions:
@@ -69,6 +73,23 @@ async def run_protected(world: World) -> tuple[Outcome, Outcome]:
         Outcome(REMAINS, score_share(before, len(films))),
         Outcome(REMAINS, score_share(after, len(films))),
     )
+
+
+def _take_lonely(world: World, count: int) -> list[str]:
+    """Return unwatched films far from all that households watched, and from each other.
+
+    A pattern of anybody else that is near would take a place in the film's group, which then names
+    nothing, because too few of its members have the film.
+    """
+    candidates = world.take_unwatched(_CANDIDATES)
+    embeddings = np.stack([world.get_embedding(film) for film in candidates])
+    watched = np.stack([world.get_embedding(film) for film in sorted(world.list_watched())])
+    nearest = (embeddings @ watched.T).max(axis=1)
+    chosen: list[int] = []
+    for _ in range(count):
+        chosen.append(int(nearest.argmin()))
+        nearest = np.maximum(nearest, embeddings @ embeddings[chosen[-1]])
+    return [candidates[number] for number in chosen]
 
 
 def _find_names(world: World, shard: Shard, count: int) -> list[str]:
